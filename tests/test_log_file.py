@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from harvester.cli.log_file import OLD_FILES, LogFile
 from harvester.cli.log_format import set_up
 from harvester.errors import UsageError
+from harvester.jobs.output_folder import folder_fault, make_folder
+from tests.support.each import for_each
 from tests.support.program import harvester
 
 
@@ -58,3 +61,58 @@ async def test_the_file_says_why_a_run_could_not_continue(tmp_path: Path) -> Non
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[-1].endswith(f" {said}")
     assert "token: set" in lines[0], "and with which settings"
+
+
+@pytest.mark.anyio
+async def test_the_file_may_be_in_a_new_output_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.log.1").touch()
+    refused = ("run", "--account", "--api", "http://127.0.0.1:9/v2", "--attempts", 1, "-o", out)
+    ended = await harvester(*refused, "--log-file", out / "run.log", cwd=tmp_path)
+    assert ended.status == 3
+    assert (out / "run.log").exists()
+    assert (out / "harvest.db").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "words", ["run -o new --items none.txt", "run -o empty --items none.txt", "verify new"]
+)
+async def test_nothing_is_left_of_the_file_after_wrong_usage(words: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    folder = "empty" if "empty" in words else "new"
+    ended = await harvester(*words.split(), "--log-file", f"{folder}/logs/run.log", cwd=tmp_path)
+    assert ended.status == 2, ended.err
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_file_that_was_there_before_stays_when_it_is_discarded(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("earlier\n")
+    for name in ("old", "new"):
+        handler = LogFile(tmp_path / name, logging.Formatter("%(message)s"))
+        handler.handle(logging.makeLogRecord({"msg": "first"}))
+        handler.discard()
+        handler.handle(logging.makeLogRecord({"msg": "too late"}))
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_text() == "earlier\nfirst\n"
+
+
+def test_only_the_log_file_of_a_run_may_be_in_a_new_folder(tmp_path: Path) -> None:
+    for name in ("run.log", "run.log.1", "run.log.5"):
+        (tmp_path / name).touch()
+    assert folder_fault(tmp_path, log_file=tmp_path / "run.log") == ""
+    for log_file in (None, tmp_path / "other.log", tmp_path.parent / "run.log"):
+        assert folder_fault(tmp_path, log_file=log_file).startswith("is not empty")
+    (tmp_path / "run.logs").touch()
+    assert folder_fault(tmp_path, log_file=tmp_path / "run.log").startswith("is not empty")
+
+
+@for_each("path", ["a", "a/b", "a/b/c", "/proc/x"])
+def test_a_path_where_no_folder_can_be_is_wrong_usage(path: str) -> None:
+    with TemporaryDirectory() as above:
+        (Path(above) / "a").touch()
+        with pytest.raises(
+            UsageError, match="is a file; --output names a folder|no folder can be made there"
+        ):
+            make_folder(Path(above) / path, "--output")

@@ -18,12 +18,17 @@ _FORMAT = "%(asctime)s %(message)s"
 
 
 def set_up(
-    *, quiet: bool = False, verbose: bool = False, as_json: bool = False, file: Path | None = None
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    as_json: bool = False,
+    file: Path | None = None,
+    folder: Path | None = None,
 ) -> logging.Logger:
     """
     Enable log output, and return the logger.
 
-    `file`: a log file besides, which has all lines, whatever `quiet` says.
+    `file`: a log file besides, which has all lines, whatever `quiet` says. `folder`: see `LogFile`.
 
     Raises:
         UsageError: the file cannot be written.
@@ -45,7 +50,7 @@ def set_up(
     if file is not None:
         from harvester.cli.log_file import LogFile  # noqa: PLC0415 - only this option needs it
 
-        log_file = LogFile(file, JsonLines() if as_json else Lines(_FORMAT, DATE))
+        log_file = LogFile(file, JsonLines() if as_json else Lines(_FORMAT, DATE), folder=folder)
         logger.addHandler(log_file)
         if as_json:
             EVENTS.copy_to(log_file.write)
@@ -64,7 +69,17 @@ def set_up_as(args: argparse.Namespace) -> logging.Logger:
         verbose=given.get("verbose", False),
         as_json=given.get("log_json", False),
         file=given.get("log_file"),
+        folder=given.get("output_folder"),
     )
+
+
+def discard_log_file() -> None:
+    """Remove the log file that this command has made: wrong usage leaves nothing."""
+    from harvester.cli.log_file import LogFile  # noqa: PLC0415 - only the option --log-file needs it
+
+    for handler in logging.getLogger("harvester").handlers:
+        if isinstance(handler, LogFile):
+            handler.discard()
 
 
 def _is_no_failure(record: logging.LogRecord) -> bool:

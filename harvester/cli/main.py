@@ -88,7 +88,12 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     except SystemExit as end:  # from argparse: after help, or wrong usage
         return end.code if isinstance(end.code, int) else 0
     except HarvestError as error:
-        return _print(error)
+        status = _print(error)
+        if status == ExitStatus.USAGE and getattr(args, "log_file", None):
+            from harvester.cli.log_format import discard_log_file  # noqa: PLC0415 - only with --log-file
+
+            discard_log_file()
+        return status
     except BrokenPipeError:  # the reader of our output has gone
         console.print_nowhere()
         return 0
@@ -111,6 +116,7 @@ def dry_run_as_plan(args: argparse.Namespace) -> argparse.Namespace:
 def _dispatch(args: argparse.Namespace) -> int:
     if args.command in JOBS:
         config = _config(args, JOBS[args.command])
+        args.output_folder = config.folder
         if EVENTS.is_on:
             from harvester.cli.run_events import start_fields, start_text  # noqa: PLC0415 - as the option
 

@@ -96,9 +96,10 @@ async def harvest(
     if idle := sorted(set(refresh).difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     companions = _companions(on_start, on_progress, progress=progress)
-    with removed_if_unused(config.folder):
+    with removed_if_unused(config.folder, hooks.log_file):
         with map_disk_errors(str(config.folder)):
-            await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
+            make_ready = partial(prepare, rebuild=rebuild, timing=hooks.timing, log_file=hooks.log_file)
+            await to_thread.run_sync(make_ready, config.folder)
         ledger = Ledger(config.folder, clock=hooks.wall_clock, timing=hooks.timing)
         async with ledger.hold() as end:
             if ledger.drawback:

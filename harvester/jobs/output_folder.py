@@ -6,7 +6,9 @@ This is the only module that creates the storage of a run.
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,21 +32,25 @@ from harvester.storage.trash import TRASH
 
 log = logging.getLogger(__name__)
 
+_NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+"""The errors of a path where no folder can be, whatever the state of the disk."""
 OUTPUTS = ("files", "metadata.jsonl", "summary.json")
 
 
-def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
+def prepare(folder: Path, *, rebuild: bool, timing: Timing, log_file: Path | None = None) -> None:
     """
-    Create the output folder, or rebuild its ledger, in a worker thread; `timing`: of heartbeats.
+    Create the output folder, or rebuild its ledger, in a worker thread.
+
+    `timing`: of heartbeats. `log_file`: of this run; it may stand in a new folder.
 
     Raises:
         UsageError: it contains other data.
         FolderLocked: its ledger is to be rebuilt, and another run holds the folder.
     """
     make_folder(folder, "--output")
-    if fault := folder_fault(folder, rebuild=rebuild):
+    if fault := folder_fault(folder, rebuild=rebuild, log_file=log_file):
         raise UsageError(f"{folder}: {fault}")
-    if rebuild and _contents(folder):
+    if rebuild and _contents(folder, log_file):
         checkpoint = from_thread.check_cancelled
         watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=checkpoint)
         acquire = partial(rebuild_ledger, folder, watch)
@@ -52,9 +58,9 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
 
 
-def folder_fault(folder: Path, *, rebuild: bool = False) -> str:
-    """Return why a run must not use an existing folder, "" if it may."""
-    here = _contents(folder)
+def folder_fault(folder: Path, *, rebuild: bool = False, log_file: Path | None = None) -> str:
+    """Return why a run with this log file must not use an existing folder, "" if it may."""
+    here = _contents(folder, log_file)
     if exists(folder) or not here:
         return ""
     if not any(name in OUTPUTS or name.startswith(f"{NAME}.") for name in here):
@@ -62,21 +68,33 @@ def folder_fault(folder: Path, *, rebuild: bool = False) -> str:
     return "" if rebuild else f"holds a harvest without {NAME}; --rebuild makes a new one"
 
 
-def _contents(folder: Path) -> list[str]:
+def _contents(folder: Path, log_file: Path | None = None) -> list[str]:
+    logs = _log_names(folder, log_file)
     with map_disk_errors(str(folder)):
-        return [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
+        names = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
+    return [name for name in names if not logs.fullmatch(name)]
+
+
+def _log_names(folder: Path, log_file: Path | None) -> re.Pattern[str]:
+    """Return the pattern of what stands in a folder for a log file and its older ones; it may be deeper."""
+    below = log_file.absolute() if log_file else None
+    if below is None or not below.is_relative_to(folder.absolute()):
+        return re.compile("(?!)")
+    return re.compile(rf"{re.escape(below.relative_to(folder.absolute()).parts[0])}(\.[0-9]+)?")
 
 
 @contextmanager
-def removed_if_unused(folder: Path) -> Iterator[None]:
+def removed_if_unused(folder: Path, log_file: Path | None = None) -> Iterator[None]:
     """
     Remove a new harvest, and the folders made for it, if the block raises UsageError: nothing was started.
 
-    A folder that contained anything before is left as it is.
+    A folder that contained anything before, other than the log file, is left as it is.
     """
     with map_disk_errors(str(folder)):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        is_new = folder in missing or (folder.is_dir() and not any(folder.iterdir()))
+        logs = _log_names(folder, log_file)
+        is_empty = folder.is_dir() and all(logs.fullmatch(path.name) for path in folder.iterdir())
+        is_new = folder in missing or is_empty
     try:
         yield
     except UsageError:
@@ -123,10 +141,16 @@ def make_folder(folder: Path, option: str) -> None:
     Create the folder given by `option`, unless it exists.
 
     Raises:
-        UsageError: a file has its name.
+        UsageError: a file has its name, or no folder can be there.
         StorageError: the disk failed.
     """
     with map_disk_errors(str(folder)):
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: is a file; {option} names a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        there = next(path for path in (folder, *folder.parents, Path()) if path.exists())
+        if not there.is_dir():
+            raise UsageError(f"{there}: is a file; {option} names a folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            if exc.errno not in _NO_PLACE:
+                raise
+            raise UsageError(f"{folder}: {option}: no folder can be made there: {exc.strerror}") from exc

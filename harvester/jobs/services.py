@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.request import getproxies
 
 from yarl import URL
@@ -64,6 +65,7 @@ class RunHooks:
     ``timing``: of heartbeats, see `ledger.database.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
     ``grace_seconds``: how long work in flight may take to end when the run is stopped.
+    ``log_file``: where this program logs; it may be in the output folder.
     ``executor``: opens the executor, given the config and the services of this process.
     """
 
@@ -73,6 +75,7 @@ class RunHooks:
     timing: Timing = USUAL_TIMING
     api_version: ApiVersion = V2
     grace_seconds: float = GRACE_SECONDS
+    log_file: Path | None = None
     executor: Callable[[Config, Services], AbstractAsyncContextManager[Executor]] = open_local_executor
 
 

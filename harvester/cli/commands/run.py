@@ -112,6 +112,6 @@ async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) 
                 rebuild=args.rebuild,
                 fail_if_empty=args.fail_if_empty,
                 on_start=show,
-                hooks=RunHooks(timing=timing_of(args)),
+                hooks=RunHooks(timing=timing_of(args), log_file=args.log_file),
             )
     return None
