@@ -469,6 +469,14 @@ async def test_the_sandbox_lists_its_faults_and_refuses_unknown_ones() -> None:
     assert 'unknown "nonsense"' in only_line(ended.err)
 
 
+async def test_a_signal_is_the_usual_end_of_a_sandbox(tmp_path: Path) -> None:
+    async with forked(("sandbox", "--items", "1", "--port", "0"), tmp_path / "output") as running:
+        await until(lambda: b"# ready" in running.output.read_bytes())
+        running.terminate()
+        assert await running.wait() == 0
+        assert b"interrupted" not in running.output.read_bytes()
+
+
 async def test_the_sandbox_on_a_port_that_is_taken() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -24,6 +24,7 @@ CASES = [
     ("harvester run --order cit", "harvester run --order cites "),
     ("harvester run --tasks break", "harvester run --tasks breakdown "),
     ("harvester run --refresh brea", "harvester run --refresh breakdown "),
+    ("harvester sandbox --fault chall", "harvester sandbox --fault challenge=0.1 "),
     ("harvester export --formats js", "harvester export --formats jsonl "),
     ("harvester run -c ow", "harvester run -c own.toml "),
     ("harvester run -o arch", "harvester run -o archive/"),
@@ -32,6 +33,7 @@ CASES = [
     ("harvester help stat", "harvester help status "),
 ]
 """What is typed before Tab, and what stands there after it."""
+LIST = ("harvester run --tasks metadata,fi", "harvester run --tasks metadata,files ")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_bash_completes(folder: Path) -> None:
         pytest.skip("bash is not installed here")
     lines = ("bind 'set enable-bracketed-paste off'", 'eval "$(cat script.bash)"', f"PS1='{PROMPT}'")
     with shell(["bash", "--norc", "--noprofile", "-i"], environment(folder), folder, *lines) as running:
-        for line, completed in CASES:
+        for line, completed in (*CASES, LIST):
             running.complete(line)
             assert running.has_shown(completed, seconds=5), (line, running.shown)
 
@@ -83,6 +85,7 @@ def test_fish_completes(folder: Path) -> None:
     for (line, completed), answer in zip(CASES, done.stdout.split("END\n"), strict=False):
         words = [each.partition("\t")[0] for each in answer.splitlines()]
         assert words == [completed.split()[-1]], line
+        assert " --" not in line or "\t" not in answer or " --sea" in line, "a value has no help text"
 
 
 @pytest.mark.parametrize("name", SHELLS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from harvester.cli.parser import build_parser, commands_of
 from harvester.config.keys import ALL, AUTO, COUNTERS, GRANULARITIES, LATEST
 from harvester.figshare.filters import ITEM_TYPES, ORDERS
 from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, TASKS
+from harvester.sandbox import FAULTS
 
 VALUES: Mapping[str, Sequence[str]] = {
     "type": [name for name in ITEM_TYPES if " " not in name],  # bash cannot complete words with blanks
@@ -25,6 +27,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "stats.granularity": GRANULARITIES,
     "export.formats": [name for name in EXPORTERS if name not in ALWAYS_EXPORTED],
     "refresh": REFRESHABLE,
+    "fault": ("help", *(f"{name}=0.1" for name in FAULTS)),
 }
 """The values of an option, by its destination. Others may be valid too."""
 TOML_FILES = {
@@ -37,6 +40,12 @@ FILES: Mapping[str, Any] = {
 }
 """What an option takes, by the word that stands for its value in help texts."""
 
+_BASH_VALUES = 'compgen -W "${current_action_choices[*]}" -- "$completing_word")'
+_BASH_LISTS = (
+    'compgen -P "${completing_word%"${completing_word##*,}"}" -W "${current_action_choices[*]}"'
+    ' -- "${completing_word##*,}")'
+)
+
 
 def completion_script(shell: str) -> str:
     """Return the completion script for a shell."""
@@ -45,7 +54,16 @@ def completion_script(shell: str) -> str:
     for command in commands.values():
         for action in command._actions:
             _add_values(action, sorted(commands))
-    return shtab.complete(parser, shell)
+    return _improved(shtab.complete(parser, shell), shell)
+
+
+def _improved(script: str, shell: str) -> str:
+    """Complete the last entry of a list with commas in bash; show no help text beside each value in fish."""
+    if shell == "bash":
+        return script.replace(_BASH_VALUES, _BASH_LISTS)
+    if shell == "fish":
+        return re.sub(r"(?m)^(complete .*) -xka (\"[^\"]*\") -d ('.*')$", r"\1 -x -d \3\n\1 -xka \2", script)
+    return script
 
 
 def _add_values(action: argparse.Action, commands: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 
 from harvester.cli.console import flush, print_raw
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         record=False,
     )
     try:
-        run_until_signal(args, functools.partial(serve, settings, announce=_announce))
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end of a sandbox
+            run_until_signal(args, functools.partial(serve, settings, announce=_announce))
     except OSError as exc:
         raise UsageError(f"port {port}: {exc.strerror}; --port takes another, 0 a free one") from exc
     return ExitStatus.COMPLETE

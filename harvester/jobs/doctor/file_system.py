@@ -53,7 +53,10 @@ def _output(folder: Path, here: Path) -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
+    usage = shutil.disk_usage(folder)
+    if not usage.total:  # as in /proc
+        return Finding("disk", Outcome.OK, "this file system does not say how much is free")
+    free = usage.free
     text = f"{free:,} bytes free"
     if free < LITTLE_BYTES:
         outcome = Outcome.FAILED if free < TOO_FEW_BYTES else Outcome.WARNING

@@ -21,6 +21,8 @@ from harvester.figshare.api import PROBED_ITEM
 from harvester.jobs.doctor.finding import Finding, Outcome
 from harvester.jobs.services import RunHooks, connect
 from harvester.models import ItemId
+from harvester.text.units import human_seconds
+from harvester.text.wording import counted
 
 T = TypeVar("T")
 
@@ -78,7 +80,7 @@ async def check_services(config: Config, hooks: RunHooks) -> AsyncIterator[Findi
             yield Finding("token", Outcome.WARNING, f"not checked: {_token_text(config)}")
             return
         yield Finding("api", Outcome.OK, f"{config.services.api} answers")
-        yield _clock(listed.value.served_at, hooks.wall_clock())
+        yield clock(listed.value.served_at, hooks.wall_clock())
         async for finding in _token(config, access):
             yield finding
         ids = [ItemId(entry.id) for entry in listed.value.value.entries]
@@ -87,15 +89,21 @@ async def check_services(config: Config, hooks: RunHooks) -> AsyncIterator[Findi
             yield finding
 
 
-def _clock(served_at: str, now: float) -> Finding:
+def clock(served_at: str, now: float) -> Finding:
+    """Return how far this machine's clock is from the API's; `served_at`: ISO 8601, "" if it is unknown."""
     if not served_at:
         return Finding("clock", Outcome.OK, "the API does not say its time")
     seconds = now - datetime.fromisoformat(served_at).timestamp()
-    text = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the API's"
+    text = f"{_duration(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the API's"
     if abs(seconds) > MOST_CLOCK_SECONDS:
         advice = "set this machine's clock: certificates and dates of statistics depend on it"
         return Finding("clock", Outcome.WARNING, text, advice)
     return Finding("clock", Outcome.OK, text)
+
+
+def _duration(seconds: float) -> str:
+    days = round(seconds / 86400)
+    return counted(days, "day") if days > 1 else human_seconds(seconds)
 
 
 def _token_text(config: Config) -> str:
