@@ -85,7 +85,8 @@ def test_fish_completes(folder: Path) -> None:
     for (line, completed), answer in zip(CASES, done.stdout.split("END\n"), strict=False):
         words = [each.partition("\t")[0] for each in answer.splitlines()]
         assert words == [completed.split()[-1]], line
-        assert " --" not in line or "\t" not in answer or " --sea" in line, "a value has no help text"
+        if line.split()[-2].startswith("--"):
+            assert "\t" not in answer, "an option's help is shown for each of its values"
 
 
 @pytest.mark.parametrize("name", SHELLS)

@@ -58,7 +58,7 @@ def completion_script(shell: str) -> str:
 
 
 def _improved(script: str, shell: str) -> str:
-    """Complete the last entry of a list with commas in bash; show no help text beside each value in fish."""
+    """Complete the last entry of a list with commas in bash; show no help text with each value in fish."""
     if shell == "bash":
         return script.replace(_BASH_VALUES, _BASH_LISTS)
     if shell == "fish":
