@@ -235,7 +235,7 @@ async def test_an_unknown_licence_gives_one_warning_and_no_error(tmp_path: Path)
             ended = await harvester(command, *at(sandbox), cwd=tmp_path)
             assert ended.status == 0, ended.err
             for name in ('"GPL"', '"CC" (did you mean "CC0"?)'):
-                message = f"licence: unknown {name}: taken as it is, and compared with the records"
+                message = f"--licence: unknown {name}: taken as it is, and compared with the records"
                 assert ended.err.count(message) == 1, command
 
 

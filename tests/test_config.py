@@ -823,7 +823,10 @@ def test_license_is_accepted_for_licence(tmp_path: Path) -> None:
         ('\n\noutput = """abc\nx = 1\n', "line 3: not valid TOML: a closing quotation mark is missing"),
         ("\nversions = [1", "line 2: not valid TOML: a ] is missing at the end of a list"),
         ("[stats]\nmax_age = 30", "line 2: stats.max_age: expected a duration with its unit"),
-        ("[files]\nmin_size = '5 GB'\nmax_size = '1 GB'", "line 2: files.min_size: is more than max_size"),
+        (
+            "[files]\nmin_size = '5 GB'\nmax_size = '1 GB'",
+            "line 2: files.min_size: 5.0 GB is more than 1.0 GB",
+        ),
     ],
 )
 def test_a_wrong_file_names_the_line_and_what_is_expected(text: str, says: str, tmp_path: Path) -> None:

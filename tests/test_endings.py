@@ -101,7 +101,7 @@ async def test_filters_that_exclude_every_file_are_named(sandbox: Sandbox, tmp_p
     words = ("run", "--search", "data", "--include", "*.CSV", "-o", "h", *at(sandbox))
     ended = await harvester(*words, "--fail-if-empty", cwd=tmp_path)
     assert ended.status == 1
-    assert "check include; patterns are case-sensitive" in ended.err
+    assert "check --include; patterns are case-sensitive" in ended.err
     assert COMPLETE not in ended.out
 
 
@@ -135,7 +135,7 @@ def test_filters_are_named_only_if_nothing_is_left() -> None:
     assert lines({"done": 2}, {"skipped": 3, "done": 1}) == []
     assert lines({"done": 2, "excluded": 1}, {"link": 2}) == []
     assert lines({"done": 2}, {"skipped": 3, "link": 1}) == [
-        "your file filters exclude all 3 files: check include, max_size; patterns are case-sensitive"
+        "your file filters exclude all 3 files: check --include, --max-size; patterns are case-sensitive"
     ]
     assert lines({"excluded": 1}, {}) == [
         "your filters exclude the only item after reading the records: check the filters"
@@ -147,7 +147,7 @@ def test_filters_are_named_only_if_nothing_is_left() -> None:
     assert lines({"done": 2}, skipped, reason="beyond max_total") == []
     no_room = run._replace(rules=FileRules(max_total=ByteCount(1)))
     assert lines({"done": 2}, skipped, no_room, reason="beyond max_total") == [
-        "your file filters exclude all 3 files: check max_total"
+        "your file filters exclude all 3 files: check --max-total"
     ]
     second = run._replace(versions=(2, 7), with_files=False)
     assert lines({"done": 2}, {"skipped": 3, "done": 1}, second, reason="another version") == []

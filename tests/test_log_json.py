@@ -337,3 +337,10 @@ async def test_a_standard_error_that_is_closed_or_full_changes_no_exit_status(
 )
 def test_the_option_is_found_before_the_command_line_is_understood(words: list[str], wanted: bool) -> None:
     assert is_wanted(words) == wanted
+
+
+def test_the_option_is_found_whatever_is_given_to_it() -> None:
+    for words in (["run", "--log-json"], ["run", "--log-json=yes"], ["--log-json=", "run"]):
+        assert is_wanted(words)
+    for words in (["run"], ["run", "--", "--log-json"], ["run", "--log-json-lines"]):
+        assert not is_wanted(words)

@@ -264,7 +264,10 @@ LONG = "x" * 300
         ("run --group 99999999999999999999", "--group: expected an id from 1 to 2^63, got"),
         ("run --rate 1e-9", '--rate: expected at least one request a day, got "1e-9"'),
         ("run --ceiling 1e-9", '--ceiling: expected at least one request a day, got "1e-9"'),
-        ("run --item 1 --min-size 5GB --max-size 1GB", "--min-size: is more than max_size"),
+        (
+            "run --item 1 --min-size 5GB --max-size 1GB",
+            "--min-size: 5.0 GB is more than 1.0 GB, the largest size",
+        ),
         ("run --item 5616409,14763051", '--item: expected one item, got "5616409,14763051"; repeat --item'),
         ("run --item 5616409 14763051", 'unexpected "14763051": repeat --item for several'),
         ("run \u2014item 1", '"\u2014item": written with a long dash (did you mean "--item"?)'),

@@ -185,7 +185,7 @@ async def test_all_unknown_names_are_reported_before_the_first_page(sandbox: San
     listings = [await only(source) for source in sources]
     sandbox.requests.clear()
     unknown = [
-        f"licence: unknown {name}: taken as it is, and compared with the records"
+        f"--licence: unknown {name}: taken as it is, and compared with the records"
         for name in ('"CC BY" (did you mean "CC BY 4.0"?)', '"GPL"')
     ]
     async with calls(sandbox) as figshare:

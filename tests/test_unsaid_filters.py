@@ -146,7 +146,7 @@ async def test_a_licence_that_only_an_institution_has_is_harvested(token: bool, 
         world = sandbox.world
         found = world.search(":title: data")
         assert ids(tmp_path) == {i for i in found if world.item(i).licence == "In Copyright"} != set()
-        assert ('licence: unknown "in copyright"' in ended.err) == (not token)
+        assert ('--licence: unknown "in copyright"' in ended.err) == (not token)
         asked = [seen.path for seen in sandbox.requests_to("api")]
         assert ("/v2/account/licenses" in asked) == token
 
@@ -162,12 +162,15 @@ async def test_a_type_that_only_institutions_have_is_passed_on(wanted: str, tmp_
         pages = [seen.fields.get("item_type") for seen in sandbox.requests_to("api") if "search" in seen.path]
         if wanted == "data papr":
             assert ids(tmp_path) == set()
-            assert 'item_type: unknown "data papr" (did you mean "data paper"?)' in ended.err
+            assert (
+                '--type (in a config: item_type): unknown "data papr" (did you mean "data paper"?)'
+                in ended.err
+            )
             assert set(pages) == {None}
         else:
             assert ids(tmp_path) == found != set()
             assert set(pages) == {41}
-            assert ("item_type: unknown number 41" in ended.err) == (wanted == "41")
+            assert ("--type (in a config: item_type): unknown number 41" in ended.err) == (wanted == "41")
         types = sum(seen.path == "/v2/item_types" for seen in sandbox.requests_to("api"))
         assert types == (0 if wanted == "41" else 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harvester.text.wording import counted, may_be_secret, quoted, suggest, unknown
+from harvester.text.wording import HIDDEN, counted, may_be_secret, quoted, suggest, unknown, without_tokens
 from tests.support.each import for_each
 
 
@@ -18,6 +18,10 @@ def test_one_thing_has_the_singular() -> None:
         ("VIEWS ", ("views", "downloads"), ' (did you mean "views"?)'),
         ("cc by", ("CC BY 4.0", "MIT"), ' (did you mean "CC BY 4.0"?)'),
         ("week", ("day", "month", "year"), ""),
+        ("CC-BY", ("CC BY-NC 4.0", "CC BY 4.0", "CC0"), ' (did you mean "CC BY 4.0"?)'),
+        ("CC-BY-4.0", ("CC BY-NC 4.0", "CC BY 4.0"), ' (did you mean "CC BY 4.0"?)'),
+        ("cvs", ("jsonl", "csv"), ' (did you mean "csv"?)'),
+        ("csh", ("bash", "zsh", "fish"), ""),
         ("x", (), ""),
     ],
 )
@@ -64,3 +68,20 @@ def test_what_people_type_is_repeated(text: str) -> None:
 def test_a_quote_is_one_short_line() -> None:
     assert quoted("a\x1b[31m\nb") == '"a [31m b"'
     assert quoted("x" * 100) == f'"{"x" * 59}…"'
+
+
+@for_each(
+    ("text", "shown"),
+    [
+        ("8f3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3", HIDDEN),
+        ("search :title: 8F3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3 x", f"search :title: {HIDDEN} x"),
+        ("ghp_16C7e42F292c6912E7ghp16C7e42F292c6912E7", HIDDEN),
+        ("10.6084/m9.figshare.c.4000001", ""),
+        ("covid-19-vaccination-uptake-in-the-north-of-england", ""),
+        ("Donaudampfschifffahrtselektrizitaetenhauptbetriebswerk", ""),
+        ("99999999999999999999999999999999999999", ""),
+        ("f47ac10b-58cc-4372-a567-0e02b2c3d479", ""),
+    ],
+)
+def test_only_a_token_is_hidden_in_a_name(text: str, shown: str) -> None:
+    assert without_tokens(text) == (shown or text)

@@ -133,6 +133,7 @@ OPTIONS = (
         "run --search x --max-size huge",
         '--max-size: expected a size such as "500 MB" or "2 GiB", got "huge"',
     ),
+    wrong(f"run --item {TOKEN}", "--item: entry 1: expected an id, DOI or address, got a text that is not"),
     wrong("run --item=", '--item: entry 1: expected an id, DOI or address, got ""'),
     wrong(
         "run --group 3 --subgroups", "--subgroups: needs a token: set the environment variable FIGSHARE_TOKEN"
@@ -354,6 +355,19 @@ async def test_what_figshare_does_not_have_or_refuses(case: Wrong, sandbox: Sand
     in_plain_words(ended.out)
     for path in tmp_path.glob("*/failures.csv"):
         in_plain_words(path.read_text())
+
+
+async def test_a_token_in_the_place_of_a_name_or_a_query_is_not_shown(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text(f"{TOKEN}\n")
+    words = ("--search", TOKEN, "--licence", TOKEN, "--items", tmp_path / "names.txt", "-o", tmp_path / "out")
+    ended = await harvester("run", *words, *at(sandbox), "--attempts", "1", "--log-json")
+    assert ended.status == 1
+    written = [path.read_text() for path in (tmp_path / "out").glob("*.csv")]
+    for text in (ended.out, ended.err, (tmp_path / "out" / "summary.json").read_text(), *written):
+        assert TOKEN[:12] not in text
+    assert "[not shown: it may be a token]" in ended.err + "".join(written)
 
 
 async def test_an_address_where_nothing_answers(tmp_path: Path) -> None:

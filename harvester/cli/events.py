@@ -46,7 +46,8 @@ Result = Callable[[], Mapping[str, Any]]
 
 def is_wanted(words: Sequence[str]) -> bool:
     """Return whether a command line has the option; wrong usage is found only later."""
-    return OPTION in takewhile(lambda word: word != "--", words)
+    given = [word.partition("=")[0] for word in takewhile(lambda word: word != "--", words)]
+    return OPTION in given
 
 
 def local_time(seconds: float) -> str:

@@ -19,6 +19,7 @@ from harvester.config.units import ByteCount, Duration
 from harvester.config.values import Rule, convert, expected, got
 from harvester.errors import UsageError
 from harvester.system.paths import path_fault, usable
+from harvester.text.units import human_bytes
 from harvester.text.wording import unknown
 
 
@@ -230,7 +231,8 @@ class FileRules(Table):
 
     def faults(self) -> Iterator[str]:
         if 0 < self.max_size < self.min_size:
-            yield "min_size: is more than max_size: no file has such a size"
+            least, most = human_bytes(self.min_size), human_bytes(self.max_size)
+            yield f"min_size: {least} is more than {most}, the largest size: no file can be both"
 
     def accepts(self, full_name: str, size: int) -> bool:
         """Return whether a file with this ``folder/name`` and size in bytes is to be fetched."""

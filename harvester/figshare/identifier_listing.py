@@ -33,6 +33,7 @@ from harvester.figshare.identifiers import (
 from harvester.figshare.protocol import Figshare, Finder, Listing
 from harvester.models import ItemId, ItemRef, Page, Unresolved
 from harvester.system.paths import usable
+from harvester.text.wording import without_tokens
 
 log = logging.getLogger(__name__)
 Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
@@ -55,10 +56,11 @@ async def read_names(file: str) -> list[str]:
     except ValueError as exc:
         raise UsageError(f"{file}: cannot be read: {exc}") from exc
     if found.heading:
-        log.info("%s: its first line is a heading, and names no item: %s", file, found.heading)
+        heading = without_tokens(found.heading)
+        log.info("%s: its first line is a heading, and names no item: %s", file, heading)
     if found.left:
         log.warning("%s: only the first name of each line is taken; further names: %d", file, found.left)
-    return list(found.names)
+    return [name if "/" in name else without_tokens(name) for name in found.names]
 
 
 async def _read(file: str) -> bytes:

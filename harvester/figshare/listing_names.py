@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from harvester.figshare.filters import DESCENDING, ITEM_TYPES
-from harvester.text.wording import counted
+from harvester.text.wording import counted, without_tokens
 
 _TYPES = {number: name for name, number in ITEM_TYPES.items()}
 _FILTERS = {
@@ -25,8 +25,12 @@ def listing_name(key: str) -> str:
     """
     Return the name of a listing: "collection 999 (type dataset)" for ``collection 999 {'item_type': 3}``.
 
-    Any other text is returned unchanged.
+    Any other text is returned unchanged, but for what may be a token.
     """
+    return without_tokens(_listing_name(key))
+
+
+def _listing_name(key: str) -> str:
     if found := _NAMES.fullmatch(key):
         return f"the list of {counted(int(found[1]), 'name')}"
     timed = _MOMENT.fullmatch(key)

@@ -14,6 +14,7 @@ from harvester.figshare.records import Licence
 from harvester.figshare.rest import RestApi
 from harvester.text.wording import quoted, suggest
 
+_TYPE = "--type (in a config: item_type)"
 _HAS_NONE = (NotFound, InvalidResponse, Rejected)
 """The errors of a service without such a list, for example for an account without an institution."""
 
@@ -54,13 +55,13 @@ class Vocabulary:
         unknown = []
         if (licence := filters.licence) is not None and not await self.licence(licence):
             known = {**(self._licences or {}), **(self._own_licences or {})}
-            unknown.append(f"licence: unknown {quoted(licence)}{suggest(licence, known.values())}")
+            unknown.append(f"--licence: unknown {quoted(licence)}{suggest(licence, known.values())}")
         number, name = filters.type_number, filters.type_name
         if number is not None and number not in ITEM_TYPES.values():
-            unknown.append(f"item_type: unknown number {number}")
+            unknown.append(f"{_TYPE}: unknown number {number}")
         if name and not await self.type_number(name):
             hint = suggest(name, {**ITEM_TYPES, **(self._types or {})})
-            unknown.append(f"item_type: unknown {quoted(name)}{hint}")
+            unknown.append(f"{_TYPE}: unknown {quoted(name)}{hint}")
         return [f"{each}: taken as it is, and compared with the records" for each in unknown]
 
     async def _named(self, endpoint: Endpoint[list[Licence]]) -> dict[str, str]:

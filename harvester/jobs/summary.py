@@ -71,7 +71,7 @@ def leaving_nothing(holds: FolderTotals, ended: Ended, skipped: Mapping[str, int
     used = [name for name, value in vars(ended.rules).items() if value != getattr(FileRules, name)]
     if ended.with_files and by_rules and used and not fetched:
         hint = "; patterns are case-sensitive" if {"include", "exclude"} & set(used) else ""
-        yield f"your file filters exclude {_all(by_rules, 'file')}: check {', '.join(used)}{hint}"
+        yield f"your file filters exclude {_all(by_rules, 'file')}: check {_options(used)}{hint}"
     others = skipped.get(ANOTHER_VERSION, 0)
     if isinstance(ended.versions, tuple) and not holds.versions and others == _known_files(holds) > 0:
         yield f"no item has version {' or '.join(map(str, ended.versions))}: check versions"
@@ -79,6 +79,11 @@ def leaving_nothing(holds: FolderTotals, ended: Ended, skipped: Mapping[str, int
 
 def _known_files(holds: FolderTotals) -> int:
     return sum(totals.files for totals in holds.files.values())
+
+
+def _options(keys: Sequence[str]) -> str:
+    """Return the options that set these keys of the file rules."""
+    return ", ".join(f"--{key.replace('_', '-')}" for key in keys)
 
 
 def _all(number: int, noun: str) -> str:

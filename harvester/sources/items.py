@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.tables import Table
-from harvester.text.wording import quoted
+from harvester.text.wording import HIDDEN, quoted, without_tokens
 
 if TYPE_CHECKING:
     from harvester.figshare.api_version import ListingEndpoints
@@ -55,5 +55,5 @@ def _may_name(name: str) -> bool:
     """Return whether a text may be the name of an item; a number must be in the range of ids."""
     digits = name.removeprefix("-")
     if not digits.isdecimal():
-        return bool(name)
+        return bool(name) and without_tokens(name) != HIDDEN
     return digits == name and len(digits) < 20 and 0 < int(digits) < 2**63

@@ -16,6 +16,14 @@ SHORTEST_BEGINNING = 3
 _MAY_BE_SECRET = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])(?:[A-Za-z0-9_+=-]{20,}|[0-9A-Fa-f]{16,})")
 
 
+HIDDEN = "[not shown: it may be a token]"
+_TOKEN = re.compile(
+    r"\b(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-f]{32,}\b"
+    r"|\b(?-i:(?=\w*[0-9])(?=\w*[A-Z])(?=\w*[a-z]))[a-z0-9_]{36,}\b",
+    re.IGNORECASE | re.ASCII,
+)
+
+
 def suggest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
     """Return a hint with the most similar known word, "" if none is near; `prefix`: what all begin with."""
     names = {_compared(each.removeprefix(prefix)): each for each in known}
@@ -57,6 +65,11 @@ def quoted(text: object) -> str:
 def may_be_secret(text: str) -> bool:
     """Return whether a text looks like a token: long, of letters and digits, and no word, date or path."""
     return any(_MAY_BE_SECRET.fullmatch(word) for word in re.split(r"[^\w+=-]+", text))
+
+
+def without_tokens(text: str) -> str:
+    """Return a text with `HIDDEN` in place of words that look like tokens, and not like any name or query."""
+    return _TOKEN.sub(HIDDEN, text)
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
