@@ -231,6 +231,19 @@ async def test_quiet_says_what_failed_and_where_the_list_is(sandbox: Sandbox, tm
     assert report[5:] == ["see h/failures.csv for the whole list: 2 failures"]
 
 
+async def test_an_api_that_knows_nothing_may_be_the_wrong_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("--tasks", "metadata", "--rate", "inf", "--attempts", 1, "--stats", sandbox.stats)
+    wrong = sandbox.api.replace("/v2", "/v9")
+    hint = f"nothing was found at {wrong}: perhaps --api (services.api) is wrong"
+    for number, source in enumerate((("--item", 5000001, "--item", 5000004), ("--search", "data"))):
+        ended = await harvested("run", *source, *words, "--api", wrong, "-o", tmp_path / f"wrong-{number}")
+        assert ended.out.splitlines()[-2] == hint
+    ended = await harvested(
+        "run", "--item", 5000001, "--item", 77, *words, "--api", sandbox.api, "-o", tmp_path / "h"
+    )
+    assert "perhaps" not in ended.out, "one item was found"
+
+
 async def test_a_name_that_leads_nowhere_is_printed_with_its_reason(sandbox: Sandbox, tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "no such name", "-o", "h", *at(sandbox), cwd=tmp_path)
     assert ended.status == 1

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from harvester.cli.render import accounts, changes_line
 from harvester.config import Config
+from harvester.config.keys import Services
 from harvester.engine.failure_log import WORDS, text_of
 from harvester.errors import FailureKind
 from harvester.ledger.reader import Reader
@@ -71,6 +73,8 @@ def ending(summary: Summary, config: Config) -> Iterator[str]:
     if folder.failures:
         with Reader(config.folder) as reader:
             yield from failures_by_kind(reader.failures())
+            if not folder.records and _is_all_unknown(reader.failures(), config.services.api):
+                yield f"nothing was found at {config.services.api}: perhaps --api (services.api) is wrong"
         path = config.folder / "failures.csv"
         yield f"see {path} for the whole list: {counted(folder.failures, 'failure')}"
     yield from run.empty
@@ -81,6 +85,11 @@ def ending(summary: Summary, config: Config) -> Iterator[str]:
         yield "finished, but not complete: see the lines above"
     elif not folder.failures:
         yield "complete: all requested data is here"
+
+
+def _is_all_unknown(failures: Iterable[Failure], api: str) -> bool:
+    """Return whether another API than figshare's own has answered 404 to everything."""
+    return api != Services.api and all("not found (404)" in each.error for each in islice(failures, FIRST))
 
 
 def failures_by_kind(failures: Iterable[Failure]) -> Iterator[str]:
