@@ -251,11 +251,12 @@ async def test_the_changes_of_a_killed_run_are_reported_by_the_next_finished_run
 ) -> None:
     """What a killed run found is reported by the next one."""
     world = sandbox.world
-    words = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
+    search = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata")
+    words = (*search, *at(sandbox))
     assert (await harvested(*words)).status == 0
     first, second = list(world.search(":tag: tag3"))[:2]
     world.edit(first)
-    assert (await harvested(*words, "--attempts", "1", "--api", "http://127.0.0.1:9/v2")).status == 3
+    assert (await harvested(*search, "--attempts", "1", "--api", "http://127.0.0.1:9/v2")).status == 3
     assert (await harvested(*words)).status == 0
     assert changes(tmp_path).keys() == {first}
     world.edit(second)
