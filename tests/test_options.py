@@ -281,8 +281,12 @@ LONG = "x" * 300
         ),
         (
             "run --group https://x.figshare.com/groups/a",
-            "--group: expected an id, a number such as 11962; no id",
+            "--group: expected an id, a number such as 11962; none",
         ),
+        ("run --item 10.1234/ab,2", ""),
+        ("run --item 10.1234/ab,10.1234/c", "--item: expected one item, got"),
+        ("status \u2014json", '"\u2014json": written with a long dash (did you mean "--json"?)'),
+        ("run --search \u2014item", ""),
         ("help run plan", 'unexpected "plan": only one is taken'),
         ("config --dry-run", "unknown option --dry-run"),
     ],

@@ -124,7 +124,7 @@ OPTIONS = (
     ),
     wrong("run --search x --tasks metdata", '--tasks: unknown "metdata" (did you mean "metadata"?)'),
     wrong("run --search x --tasks ,", "--tasks: empty; known: metadata, stats, timeline, breakdown, files"),
-    wrong("run --search x --tasks timeline", "stats.since: missing; the task timeline needs it"),
+    wrong("run --search x --tasks timeline", "--stats-since: missing; the task timeline needs it"),
     wrong("export --formats cvs", '--formats: unknown "cvs" (did you mean "csv"?); known: jsonl, csv'),
     wrong("run --search x --order downlods", '--order: unknown "downlods" (did you mean "downloads"?)'),
     wrong("run --collection 4 --order views", "--order: figshare lists a collection in an order of its own"),

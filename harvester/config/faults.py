@@ -39,9 +39,11 @@ class Origins:
             return option or f"{OPTIONS}: {key}"
         if origin:
             return origin  # the name of a variable, which has the key in it
+        if self._path is None:  # the command line is the only place where it could have been set
+            return (self.option_of(key) if self.option_of else None) or key
         line = self._line(key)
         at = f", line {line}" if line else ""
-        return f"{self._path.name}{at}: {key}" if self._path else key
+        return f"{self._path.name}{at}: {key}"
 
     def file_line(self, key: str) -> int:
         """Return the line of a key in the file, 0 if it is set elsewhere."""

@@ -47,6 +47,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=Help, allow_abbrev=False, **settings)
+        self._option_string_actions["--help"].help = "print this help"
         self.given: dict[str, object] = {}
         for name in (None, "store"):
             self.register("action", name, _StoreOnce)
@@ -56,6 +57,7 @@ class CommandParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse words; those that nothing takes are an error of the command that they follow."""
         self.given.clear()
+        self._check_dashes(args or ())
         found, left = super().parse_known_args(args, namespace)
         if left:
             self.fail(self._unknown(left, list(args or ())))
@@ -85,9 +87,6 @@ class CommandParser(argparse.ArgumentParser):
 
     def _unknown(self, words: Sequence[str], all_words: Sequence[str]) -> str:
         options = [word.partition("=")[0] for word in words if word.startswith("-")]
-        for word in words:
-            if meant := meant_option(word, self._option_string_actions):
-                return meant
         if options:
             return unknown_option(options[0], self._option_string_actions)
         if option := self._repeatable_before(words[0], all_words):
@@ -95,6 +94,14 @@ class CommandParser(argparse.ArgumentParser):
         if self._has_positional:
             return f"unexpected {quoted(words[0])}: only one is taken"
         return f"unexpected {quoted(words[0])}: {self.prog} takes options only"
+
+    def _check_dashes(self, words: Sequence[str]) -> None:
+        """Raise an error for an option with a typographic dash, which would be taken for a value."""
+        for place, word in enumerate(words):
+            before = self._option_string_actions.get(words[place - 1]) if place else None
+            is_value = before is not None and before.nargs is None
+            if not is_value and (meant := meant_option(word, self._option_string_actions)):
+                self.fail(meant)
 
     def _repeatable_before(self, word: str, words: Sequence[str]) -> str:
         """Return the option whose value stands before a word, if it may be given several times, else ""."""

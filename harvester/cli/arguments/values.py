@@ -14,7 +14,11 @@ MOST_ID = 2**63 - 1
 MOST = 999_999_999
 """The highest amount."""
 _MOST_DIGITS = 1000
-_ITEM_NAMES = re.compile(r"[0-9]+(?:\.v[0-9]+)?|10\.[0-9]+/\S+|https?://\S+", re.IGNORECASE)
+_ITEM_NAMES = (
+    re.compile(r"[0-9]+(?:\.v[0-9]+)?", re.IGNORECASE),
+    re.compile(r"(?:doi:)?10\.[0-9]+/\S+|https?://\S+", re.IGNORECASE),
+)
+"""The forms of identifiers: several with commas between them are a mistake; a DOI itself may hold a comma."""
 LAST_PORT = 65_532
 """The sandbox takes this port and the three after it."""
 
@@ -43,7 +47,7 @@ def file_name(text: str) -> str:
 def item_name(text: str) -> str:
     """Return the id, DOI, handle or address of an item."""
     names = [name.strip() for name in text.split(",")]
-    if len(names) > 1 and all(_ITEM_NAMES.fullmatch(name) for name in names):
+    if len(names) > 1 and any(all(map(form.fullmatch, names)) for form in _ITEM_NAMES):
         raise argparse.ArgumentTypeError(f"expected one item, got {quoted(text)}; repeat --item for several")
     return utf8_text(text)
 
@@ -92,7 +96,7 @@ def identifier_of(kind: str) -> Callable[[str], int]:
                 return number
             if "/" in text:
                 raise argparse.ArgumentTypeError(
-                    f"expected an id, a number such as 11962; no id of a {kind} stands in {quoted(text)}"
+                    f"expected an id, a number such as 11962; none stands in {quoted(text)}"
                 )
         return identifier(text)
 
