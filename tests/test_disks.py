@@ -24,6 +24,7 @@ from harvester.ledger.database.heartbeat import Heartbeat, Watch, new_beat
 from harvester.ledger.database.lease_file import LeaseFile, is_leased, locks_work
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
+from harvester.storage.local.reservation import free_bytes
 from harvester.system.process import this_process
 from tests.support.death import (
     assert_no_file_looks_whole_and_is_not,
@@ -512,3 +513,8 @@ async def test_a_folder_written_with_locks_is_continued_without_locks(
         assert (await harvester(*words, env=environment(**no_locks))).status == 0
         assert (await harvester("status", "-o", tmp_path)).status == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+
+
+def test_a_file_system_without_a_size_is_not_a_full_one() -> None:
+    assert shutil.disk_usage("/proc").total == 0, "as some network file systems say, too"
+    assert free_bytes(Path("/proc")) > 1 << 60

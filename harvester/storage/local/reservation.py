@@ -12,10 +12,14 @@ from harvester.errors import InsufficientSpace
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.text.units import human_bytes
 
+UNLIMITED = 2**62
+"""The free bytes of a file system that does not say how many there are."""
+
 
 def free_bytes(folder: Path) -> int:
     """Return the bytes that this user can still write to the disk of a folder."""
-    return shutil.disk_usage(folder).free
+    usage = shutil.disk_usage(folder)
+    return usage.free if usage.total else UNLIMITED
 
 
 class DiskReservation:
