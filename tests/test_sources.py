@@ -33,6 +33,7 @@ from harvester.sources.search import Search
 from harvester.storage.local.store import Store
 from tests.support.calls import calls, only, read
 from tests.support.http import client, served
+from tests.support.program import at, harvester
 from tests.support.stores import download
 
 pytestmark = pytest.mark.anyio
@@ -586,3 +587,13 @@ async def test_the_record_of_another_item_is_refused() -> None:
     async with Sandbox(Settings(items=60, hostile=("wrong-id",))) as sandbox, calls(sandbox) as figshare:
         with pytest.raises(InvalidResponse, match="answered with item"):
             await figshare.record(ItemId(sandbox.world.hostile_items["wrong-id"]), private=False)
+
+
+async def test_an_account_that_the_token_may_not_act_for_is_one_permanent_failure(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
+        words = ("run", "--account", "--impersonate", "5", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words)
+    assert ended.status == 1
+    assert "--impersonate 5: the token may not act for this account, or there is none" in ended.err
+    assert "failed permanently:" in ended.out
+    assert "retrying" not in ended.err

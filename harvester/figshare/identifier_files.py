@@ -24,6 +24,9 @@ _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """How files of spreadsheets begin: zip archives, and the older kind."""
+SHOWN_COLUMNS = 5
+EXPECTED_HEADINGS = "id, item_id or doi"
+NOT_JSON_LINES = "it is JSON, but not as `list --json` prints it: expected one object with an id in each line"
 NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
 
 
@@ -31,7 +34,7 @@ class NameList(NamedTuple):
     """
     The names of a list, in order.
 
-    ``heading``: the heading line, "" if there is none.
+    ``heading``: that of the column, "" if there is none.
     ``left``: in a list without a heading, how many further names follow the first one of their lines.
     """
 
@@ -82,25 +85,50 @@ def read_list(text: str) -> NameList:
     A heading line is skipped. If it names columns, the names are read from the first column whose heading
     means names; in a row without it, from the next such column. A quoted cell may have several lines.
     A first line is also a heading if its first cell has no digit and is no name, and the next line begins
-    with a name.
+    with a name. Lines of JSON, as ``list --json`` prints them, are read too.
 
     Raises:
-        ValueError: it is a malformed table.
+        ValueError: it is a malformed table, or one without a column of names.
     """
     delimiter, text = _without_separator(text)
     lines = list(_without_comments(text.splitlines()))
     if not lines:
         return NameList(())
+    if lines[0].startswith(("{", "[")):
+        return NameList(_of_json_lines([line for line in text.split("\n") if line.strip()]))
     first = _cells(lines[0], delimiter)
     columns = [place for place, cell in enumerate(first) if _is_heading(cell)]
     if not columns and _tells_columns(first[0], [_cells(line, delimiter)[0] for line in lines[1:2]]):
         columns = [0]
     if not columns or any(map(str.isdecimal, first[0])):
+        names = _names_in(lines, delimiter)
+        if len(first) > 1 and len(lines) > 1 and not any(map(_is_name, names)):
+            raise ValueError(_no_column(first))
         left = sum(_further_names(_cells(line, delimiter)) for line in lines)
-        return NameList(_names_in(lines, delimiter), left=left)
+        return NameList(names, left=left)
     if len(first) == 1:
         return NameList(_names_in(lines[1:], delimiter), lines[0])
-    return NameList(tuple(_of_table(text, lines[0], columns, delimiter)), lines[0])
+    return NameList(tuple(_of_table(text, lines[0], columns, delimiter)), first[columns[0]].strip())
+
+
+def _no_column(first: Sequence[str]) -> str:
+    got = ", ".join(cell.strip() for cell in first[:SHOWN_COLUMNS])
+    return f"no column with identifiers: expected a heading such as {EXPECTED_HEADINGS}, got {got}"
+
+
+def _of_json_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in the lines of ``list --json``, or in those of ``metadata.jsonl``."""
+    import json  # noqa: PLC0415 - such lists are rare
+
+    names = []
+    for line in lines:
+        try:
+            item = json.loads(line)
+            number, version = int(item["id"]), item.get("version") if "files" not in item else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise ValueError(NOT_JSON_LINES) from exc
+        names.append(f"{number}.v{version}" if version else f"{number}")
+    return tuple(names)
 
 
 def _without_separator(text: str) -> tuple[str, str]:

@@ -54,13 +54,18 @@ async def read_names(file: str) -> list[str]:
     try:
         found = names_in_file(raw)
     except ValueError as exc:
-        raise UsageError(f"{file}: cannot be read: {exc}") from exc
+        raise UsageError(f"{file_name(file)}: cannot be read: {without_tokens(str(exc))}") from exc
+    shown = file_name(file)
     if found.heading:
-        heading = without_tokens(found.heading)
-        log.info("%s: its first line is a heading, and names no item: %s", file, heading)
+        log.debug("%s: reads the column %s", shown, without_tokens(found.heading))
     if found.left:
-        log.warning("%s: only the first name of each line is taken; further names: %d", file, found.left)
+        log.warning("%s: only the first name of each line is taken; further names: %d", shown, found.left)
     return [name if "/" in name else without_tokens(name) for name in found.names]
+
+
+def file_name(file: str) -> str:
+    """Return how messages name a file ("-": standard input)."""
+    return "standard input" if file == "-" else file
 
 
 async def _read(file: str) -> bytes:
@@ -72,7 +77,7 @@ async def _read(file: str) -> bytes:
             return await handle.read()
     except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-        raise UsageError(f"{file}: cannot be read: {reason}") from exc
+        raise UsageError(f"{file_name(file)}: cannot be read: {reason}") from exc
 
 
 def _must_end(file: str) -> None:
@@ -129,17 +134,23 @@ class IdentifierListing(Listing):
     """
     A list of names; its key changes with its content, so a cursor always belongs to the list.
 
+    ``file``: where the names are from, "" for the command line or the config.
     ``once_more``: names of other lists that were not found. The result for a name is kept for equal names.
     """
 
     names: tuple[str, ...]
     once_more: bool = False
+    file: str = field(default="", compare=False)
     _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
     @functools.cached_property  # it is used several times a page, and takes milliseconds for a long list
     def key(self) -> str:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
+
+    @property
+    def display_name(self) -> str:
+        return file_name(self.file) if self.file and not self.names else super().display_name
 
     @property
     def what_selects(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from yarl import URL
 
 from harvester.client import Client, Reply
-from harvester.errors import Forbidden, Rejected
+from harvester.errors import Forbidden, NotFound, Rejected
 from harvester.figshare.api_version import Endpoint
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class RestApi:
             authorised=authorised,
             if_none_match=if_none_match,
         )
-        return await self._explained(reply, endpoint.right, authorised=authorised)
+        return await self._explained(reply, endpoint, authorised=authorised)
 
     def url(self, endpoint: Endpoint[Any], params: Mapping[str, Any] = NO_PARAMS, **values: Any) -> URL:
         """Return the URL of an endpoint, three times as fast as ``base / path``."""
@@ -83,12 +83,20 @@ class RestApi:
             return params
         return {**params, "impersonate": self._impersonate}
 
-    async def _explained(self, reply: Awaitable[T], right: str, *, authorised: bool) -> T:
+    async def _explained(self, reply: Awaitable[T], endpoint: Endpoint[Any], *, authorised: bool) -> T:
         """Return the reply; the error of a refusal names the missing right, if it is known."""
-        if authorised and self._impersonate:
+        right, acts = endpoint.right, authorised and self._impersonate
+        if acts:
             right = f"act for account {self._impersonate}"
         try:
             return await reply
+        except NotFound as error:
+            if not acts or "{" in endpoint.path:  # what the path names may be missing
+                raise
+            why = "the token may not act for this account, or there is none"
+            rejected = Rejected(f"--impersonate {self._impersonate}: {why}")
+            rejected.attempts = error.attempts
+            raise rejected from error
         except Forbidden as error:  # the token is good: the client has checked it
             if not right:
                 raise

@@ -43,7 +43,7 @@ class Items(Table):
         names = [str(name).strip() for name in self.ids]
         if self.file is not None:
             names += await read_names(self.file)
-        return [IdentifierListing(tuple(names))]
+        return [IdentifierListing(tuple(names), file=self.file or "")]
 
 
 def _expected(name: object) -> str:
