@@ -6,6 +6,9 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import pyte
+
+from harvester.cli.live import erase, rewraps
 from harvester.cli.screen import WIDEST, screen
 from harvester.client import Traffic, Transfer
 from harvester.client.limits import Limiter, Rate
@@ -98,3 +101,22 @@ def test_a_narrow_terminal_keeps_the_names_ends_and_the_pauses() -> None:
 def test_while_it_stops_there_is_no_time_left() -> None:
     assert texts(full(stopping=True))[-1] == "time      1 min 04 s passed, stopping after in-flight work"
     assert texts(full(stopping=True), 30)[-1] == "time      stopping"
+
+
+def test_a_display_that_a_narrower_terminal_has_wrapped_leaves_no_rest() -> None:
+    old, new = screen(full(), 80), screen(full(), 40)
+    shown = pyte.Screen(40, 24)
+    stream = pyte.Stream(shown)
+    whole = [line.text + "-" * line.bar for line in old]
+    stream.feed("above\r\n" + "\r\n".join(whole))  # what is too wide is wrapped, as by the terminal
+    assert sum(map(bool, map(str.strip, shown.display))) > 1 + len(old)
+    stream.feed(str(erase(old, 40)))
+    stream.feed("\r" + "\x1b[2K\x1b[A" * (len(old) - 1) + "\r\n".join(line.text for line in new))
+    assert [line.rstrip() for line in shown.display if line.strip()] == ["above", *texts(full(), 40)]
+
+
+def test_a_terminal_that_cuts_lines_is_known() -> None:
+    assert rewraps({"TERM": "xterm-256color"})
+    assert not rewraps({"TERM": "xterm-256color", "XTERM_VERSION": "370"})
+    assert rewraps({"TMUX": "a", "XTERM_VERSION": "370"}), "inside of it"
+    assert not rewraps({"TERM": "linux"})

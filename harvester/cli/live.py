@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import anyio
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from harvester.cli.log_format import people_lines, screen_handlers
@@ -41,9 +46,29 @@ async def show_live(draw: Callable[[int], Sequence[ScreenLine]]) -> None:
         while True:
             columns = console.width
             if (shown := (columns, draw(columns))) != before:
+                if columns < before[0] and rewraps(os.environ):
+                    console.control(erase(before[1], columns))
                 before = shown
                 live.update(_group(shown[1], console), refresh=True)
             await anyio.sleep(DRAW_EVERY_SECONDS)
+
+
+def rewraps(environment: Mapping[str, str]) -> bool:
+    """Return whether a terminal that becomes narrower wraps the lines that it shows; some cut them."""
+    cuts = "XTERM_VERSION" in environment or "STY" in environment or environment.get("TERM") == "linux"
+    return "TMUX" in environment or not cuts
+
+
+def erase(lines: Sequence[ScreenLine], columns: int) -> Control:
+    """
+    Return what erases a display that the terminal has wrapped to `columns`, from its last row upwards.
+
+    The cursor is left where the last line would be without the wrapped rows, as `Live` expects it.
+    """
+    rows = sum(max(1, math.ceil((cell_len(line.text) + line.bar) / columns)) for line in lines)
+    up = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * (rows - 1)
+    down = [(ControlType.CURSOR_DOWN, len(lines) - 1)] if len(lines) > 1 else []
+    return Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up, *down)
 
 
 @contextlib.contextmanager

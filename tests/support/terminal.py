@@ -89,8 +89,8 @@ async def on_terminal(
     """Start the program on a terminal; it is killed at the end if it still runs. `more`: variables."""
     ours, its = os.openpty()
     _set_size(its, columns)
-    env = environment(**{"TERM": "xterm-256color", **more})
-    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+    env = environment(**{"TERM": "xterm-256color", "XTERM_VERSION": "370", **more})  # it cuts lines too
+    for name in ("TMUX", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
         if name not in more:
             env.pop(name, None)
     process = fork(words, env=env, cwd=Path(cwd) if cwd else None, streams=(its,) * 3)
