@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -286,6 +287,8 @@ async def test_a_full_disk_stops_it_cleanly_and_the_next_run_completes(tmp_path:
             assert "make room" in ended.err or "check the disk" in ended.err
             assert "Traceback" not in ended.err
             assert_no_file_looks_whole_and_is_not(disk / "out", sandbox)
+            status = await harvester("status", "-o", disk / "out")
+            assert re.search("^last run  (killed, or )?stopped", status.out, re.MULTILINE), status.out
             moment = recorded(disk / "out", sandbox)
             await anyio.run_process(["mount", "-o", "remount,size=64m", str(disk)])
             ended = await harvester(*words)

@@ -171,13 +171,18 @@ def plan_text(plan: Plan, config: Config) -> str:
     return "\n".join(lines)
 
 
-def status_text(status: Status) -> str:
-    """Return the result of `jobs.status.status` as text."""
+def status_text(status: Status, *, is_disk_full: bool = False) -> str:
+    """
+    Return the result of `jobs.status.status` as text.
+
+    `is_disk_full`: a run that has recorded no end may have had no room for it.
+    """
     run, contents = status.last_run, status.contents
     last = "none"
     if run is not None:
         by = f" by {run.by}" if run.by else ""
-        last = f"{run.state}{by}, started {run.started}"
+        full = ", or stopped by a full disk" if run.state == "killed" and is_disk_full else ""
+        last = f"{run.state}{full}{by}, started {run.started}"
         last += f", ended {run.ended}" if run.ended else ""
     lines = [
         f"folder    {status.folder}",

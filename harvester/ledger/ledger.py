@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
-from harvester.errors import UsageError
+from harvester.errors import HarvestError, UsageError
 from harvester.ledger.batch import Entry, split
 from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
@@ -189,6 +189,11 @@ class Ledger:
             try:
                 await self.flush()
                 await self.read(self._end_run, outcome, clean)
+            except HarvestError:
+                # On a full disk a large batch does not fit, but this row may: the log has its room.
+                with suppress(HarvestError):
+                    await self.read(self._end_run, "stopped", False)
+                raise
             finally:
                 await to_thread.run_sync(self._lease.release)
 

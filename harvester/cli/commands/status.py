@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from harvester.cli.console import print_json, print_text
 from harvester.cli.monitoring import Level, check_line, first_words
@@ -11,6 +13,8 @@ from harvester.cli.render import as_json, status_text
 from harvester.config import Config
 from harvester.errors import ExitStatus, HarvestError, UsageError
 from harvester.jobs.status import status
+
+FULL_BYTES = 100_000
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -25,8 +29,18 @@ def _show(args: argparse.Namespace, config: Config) -> int:
     if args.json:
         print_json(as_json(state.to_dict()))
     else:
-        print_text(status_text(state))
+        is_killed = state.last_run is not None and state.last_run.state == "killed"
+        print_text(status_text(state, is_disk_full=is_killed and _is_full(config.folder)))
     return ExitStatus.COMPLETE
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether there is no room for a few pages of the ledger."""
+    import shutil  # noqa: PLC0415 - a killed run is rare, and the import is slow
+
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    return False
 
 
 def _check(args: argparse.Namespace, config: Config) -> int:
