@@ -624,7 +624,10 @@ async def test_a_closed_standard_input_is_no_file_of_the_run(sandbox: Sandbox, t
             streams = (None, printed.fileno(), printed.fileno())
             process = fork(words, env=environment(), cwd=tmp_path, streams=streams)
             assert await process.wait() == status, words
-    assert "harvester: -: cannot be read: standard input is closed\n" in (tmp_path / "printed").read_text()
+    assert (
+        "harvester: standard input: cannot be read: standard input is closed\n"
+        in (tmp_path / "printed").read_text()
+    )
     check = (
         "import os; from harvester.cli.console import begin; begin(); "
         "print(os.path.samestat(os.fstat(0), os.stat(os.devnull)))"
