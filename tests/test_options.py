@@ -256,6 +256,7 @@ LONG = "x" * 300
         ("run --item 1 --stats-max-age 5", "--stats-max-age: expected a duration with its unit, such as"),
         ("status --max-age 5", "--max-age: expected a duration with its unit, such as"),
         ("run --item 1 --stats-max-age 0 --progress-every 5", ""),
+        ("run --item 1 --progress-every 0.2", ""),
         ("sandbox --items 99999999999", "--items: expected a whole number from 0 to 999,999,999, got"),
         (
             "run --item 1 --workers 99999999999999999999999",

@@ -157,7 +157,7 @@ def duration(text: str) -> float:
 
 def interval(text: str) -> float:
     """Return seconds, more than 0; a number without a unit is seconds."""
-    if not (seconds := duration(f"{text} s" if _is_digits(text.strip()) else text)):
+    if not (seconds := duration(f"{text} s" if re.fullmatch(r"[0-9.]+", text.strip()) else text)):
         raise argparse.ArgumentTypeError(f"expected a duration above 0, got {quoted(text)}")
     return seconds
 
