@@ -141,7 +141,9 @@ async def test_without_a_terminal_lines_have_a_date_and_come_as_often_as_wanted(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     output, log = tmp_path / "output", tmp_path / "log"
-    lines = (*words(sandbox, tmp_path / "out"), "-o", tmp_path / "out", "--progress-every", "0.5 s")
+    folder = tmp_path / "out"
+    run = [folder if word == folder.name else word for word in words(sandbox, folder)]
+    lines = (*run, "--progress-every", "0.5 s")
     complete = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 29 of 29 items .* left$", re.MULTILINE)
     async with forked((*lines, "--log-file", log), output) as running:
         await until(lambda: len(complete.findall(output.read_text())) >= 2)

@@ -326,7 +326,7 @@ async def test_with_prune_blockers_nothing_is_removed(sandbox: Sandbox, tmp_path
 
 async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_orphans(sandbox, tmp_path)
-    words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "3", "--refresh", "metadata")
+    words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "api=3", "--refresh", "metadata")
     before = len(sandbox.requests)
     async with forked(words, tmp_path / "printed.txt") as running:
         await until(lambda: len(sandbox.requests) > before)
