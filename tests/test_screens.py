@@ -173,7 +173,7 @@ async def test_plan_shows_what_it_does_on_a_terminal_and_in_lines_elsewhere(
 async def test_list_shows_how_many_items_there_are_while_a_pipe_takes_them(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    words = ("list", "--search", "survey", *at(sandbox, "0.5"), "--progress-every", "0.2")
+    words = ("list", "--search", "survey", *at(sandbox, "0.5"), "--progress-every", "0.2 s")
     output = tmp_path / "output"
     async with forked(words, output) as running:
         await until(lambda: " 29 items listed\n" in output.read_text())
