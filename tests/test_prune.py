@@ -180,7 +180,9 @@ async def test_the_folder_of_an_active_run_is_not_pruned(tmp_path: Path) -> None
     async with Sandbox(Settings(items=20, heavy=0, latency=0.1)) as sandbox:
         belongs, old = await harvest_with_orphans(sandbox, tmp_path)
         before = len(sandbox.requests)
-        async with started(run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "api=1")) as process:
+        async with started(
+            run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "api=1")
+        ) as process:
             await until(lambda: len(sandbox.requests) > before)
             with pytest.raises(FolderLocked):
                 await prune(config_of(sandbox, tmp_path), sorted(old))
