@@ -105,6 +105,14 @@ def build_parser() -> CommandParser:
         "--version", action="version", version=f"harvester {__version__}", help="print the version"
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="harvester")
+    _add_harvesting_commands(commands)
+    _add_commands_on_a_folder(commands)
+    _add_commands_around(commands)
+    return parser
+
+
+def _add_harvesting_commands(commands: Any) -> None:
+    """Add the commands that read sources: run, plan, list."""
     run = _command(commands, "run", "harvest; run it again to continue where it stopped")
     _add_run(run)
     run.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
@@ -128,7 +136,10 @@ def build_parser() -> CommandParser:
         "--json", action="store_true", help="one JSON object a line: id, title, DOI, dates"
     )
     add_output_style(selection)
-    _add_commands_on_a_folder(commands)
+
+
+def _add_commands_around(commands: Any) -> None:
+    """Add the commands that help to set up and use the others."""
     doctor = _command(
         commands, "doctor", "check token, services, network, disk and terminal; for bug reports"
     )
@@ -143,20 +154,13 @@ def build_parser() -> CommandParser:
     config.add_argument("--json", action="store_true", help="print the values as JSON")
     init = _command(commands, "init", "write a commented config to start from")
     init.add_argument(
-        "file",
-        nargs="?",
-        type=folder_path,
-        default=Path(DEFAULT_FILE),
-        metavar="FILE",
+        "file", nargs="?", type=folder_path, default=Path(DEFAULT_FILE), metavar="FILE",
         help=f"where to ({DEFAULT_FILE})",
-    )
-    sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")
-    add_sandbox(sandbox)
-    completion = _command(commands, "completion", "print the script that completes commands in a shell")
-    add_completion(completion)
+    )  # fmt: skip
+    add_sandbox(_command(commands, "sandbox", "serve a figshare look-alike on localhost"))
+    add_completion(_command(commands, "completion", "print the script that completes commands in a shell"))
     help_ = _command(commands, "help", "show the help of a command")
     help_.add_argument("of", nargs="?", metavar="COMMAND", help="the command (the list of all commands)")
-    return parser
 
 
 def _add_commands_on_a_folder(commands: Any) -> None:
